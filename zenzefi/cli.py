@@ -25,6 +25,7 @@ _COMMANDS = {
     "user": ("zenzefi.commands.help_customers", "user", "Create, list and change accounts."),
     "token": ("zenzefi.commands.tokens", "token", "Issue, show, list and revoke access tokens."),
     "key": ("zenzefi.commands.api_keys", "key", "Create, list and revoke API keys of users."),
+    "remote": ("zenzefi.commands.remote", "remote", "Use a gate elsewhere over its API."),
     "connect": (
         "zenzefi.commands.connect",
         "connect",

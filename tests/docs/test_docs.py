@@ -295,7 +295,7 @@ def test_every_named_file_exists(page: Path) -> None:
 
 
 _NOT_SETTINGS = re.compile(
-    r"(ACME|OTEL|TEST|REFUND|DISPUTE|POSTGRES|FUZZ|SOAK)_\w+|NAME|ZENZEFI_(ACCESS_TOKEN|PLUGIN_TRACE)"
+    r"(ACME|OTEL|TEST|REFUND|DISPUTE|POSTGRES|FUZZ|SOAK)_\w+|NAME|ZENZEFI_(ACCESS_TOKEN|API_KEY|GATE|PLUGIN_TRACE)"
 )
 _GUIDES = [p for p in PAGES if {"how-to", "explanation", "tutorials"} & set(p.parts)]
 
@@ -319,7 +319,10 @@ def test_messages_of_the_desktop_client_are_current(name: str, language: str) ->
     page = (ROOT / "docs" / "how-to" / name).read_text("utf-8")
     table = re.search(r"\| (?:message|сообщение) \|.*?\n\n", page, re.S)
     assert table is not None
-    source = (ROOT / "zenzefi" / "commands" / "connect.py").read_text("utf-8")
+    commands = ROOT / "zenzefi" / "commands"
+    source = "".join(
+        (commands / name).read_text("utf-8") for name in ("connect.py", "gate_address.py")
+    )
     source = re.sub(r'"\n\s+"', "", source)
     with i18n.using(i18n.locale_context(language)):
         messages = [i18n.gettext(text) for text in re.findall(r'[N_]\(\s*"([^"]+)"', source)]

@@ -16,11 +16,13 @@ import aiohttp
 from aiohttp import web
 from yarl import URL
 
+from zenzefi.client.api import ApiClient, ApiError
+from zenzefi.client.api_models import TokenStateInfo
 from zenzefi.client.forwarding import AgentConnection, AgentForwarder, Traffic
 from zenzefi.errors import GateError
 from zenzefi.http.expect_continue import not_yet
 from zenzefi.http.head_limits import MAX_HEAD, MAX_HEADER_LINES, HeadLimits
-from zenzefi.origin import DEVICE_HEADER, PROXY_PREFIX, TOKEN_HEADER, Origin
+from zenzefi.origin import DEVICE_HEADER, TOKEN_HEADER, Origin
 from zenzefi.proxy.errors import UpstreamTimeout, UpstreamUnreachable
 
 log = logging.getLogger(__name__)
@@ -63,35 +65,25 @@ class Agent:
         """Runs the server; ``shutdown_timeout`` in seconds."""
         return _Runner(self._handle, self._forwarder, shutdown_timeout)
 
-    async def status(self) -> dict[str, object]:
+    async def status(self) -> TokenStateInfo:
         """The state of the token at the gate; never activates it.
 
-        Raises :class:`TokenEnded` if the token is refused, ``aiohttp.ClientError`` or
+        Raises :class:`TokenEnded` if the token is refused, :class:`NotAGate`,
+        ``aiohttp.ClientError`` or
         ``TimeoutError`` if the gate can't be reached.
         """
-        connector = aiohttp.TCPConnector(ssl=self._tls)
-        async with (
-            aiohttp.ClientSession(connector=connector) as session,
-            session.get(
-                self.gate.with_path(f"{PROXY_PREFIX}/status"),
-                headers={TOKEN_HEADER: self._token, "Accept": "application/json"},
-                timeout=aiohttp.ClientTimeout(total=15),
-                allow_redirects=False,
-            ) as response,
-        ):
-            if response.status >= 500:  # the gate, or a server before it that can't reach it
-                raise aiohttp.ClientError(f"the gate responded with {response.status}")
+        async with ApiClient(self.gate, tls=self._tls, timeout=15, attempts=1) as gate:
             try:
-                body = await response.json(content_type=None)
-            except ValueError:
-                body = None
-            if not isinstance(body, dict):
-                raise NotAGate(f"{self.gate} responds, but not like a Zenzefi gate.")
-            if response.status in (401, 403):
-                raise TokenEnded(str(body.get("code", "")))
-            if response.status != 200:
-                raise aiohttp.ClientError(f"the gate responded with {response.status}")
-            return body
+                return await gate.token_state(self._token)
+            except ApiError as error:
+                refusal = error
+        if refusal.status >= 500:  # the gate, or a server before it that can't reach it
+            raise aiohttp.ClientError(f"the gate responded with {refusal.status}")
+        if not refusal.code:
+            raise NotAGate(f"{self.gate} responds, but not like a Zenzefi gate.")
+        if refusal.status in (401, 403):
+            raise TokenEnded(refusal.code)
+        raise aiohttp.ClientError(f"the gate responded with {refusal.status}")
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         refusal = self._refusal(request)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ipaddress
 import os
 import secrets
 import shutil
@@ -21,6 +20,7 @@ import click
 
 from zenzefi import i18n
 from zenzefi.commands.common import Exit, ask_secret, fail
+from zenzefi.commands.gate_address import read_gate
 from zenzefi.i18n import N_, ngettext
 from zenzefi.i18n import gettext as _
 from zenzefi.printable import one_line
@@ -97,22 +97,7 @@ def _connect(
     token_stdin: bool,
     insecure: bool,
 ) -> NoReturn:
-    from zenzefi.settings import parse_origin
-
-    try:
-        origin = parse_origin(gate_url if "://" in gate_url else f"https://{gate_url}")
-    except ValueError as error:
-        raise click.BadParameter(str(error), param_hint="GATE") from None
-    if origin.scheme == "http" and not insecure and not _is_here(origin.host):
-        fail(
-            _(
-                "%(gate)s is not encrypted, so your token could be read in transit. "
-                "Use https://, or --insecure if you trust the whole network path.",
-                gate=origin,
-            ),
-            Exit.USAGE,
-        )
-    gate = str(origin)
+    gate = str(read_gate(gate_url, insecure=insecure))
     store = _Keyring(gate) if keyring else None
     token = (store.read() if store else "") or ask_secret(
         "token", confirm=False, from_stdin=token_stdin, variable="ZENZEFI_ACCESS_TOKEN"
@@ -128,14 +113,6 @@ def _connect(
     except KeyboardInterrupt:
         code = Exit.OK
     raise SystemExit(code)
-
-
-def _is_here(host: str) -> bool:
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    with contextlib.suppress(ValueError):
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    return False
 
 
 class _Keyring:
@@ -301,7 +278,7 @@ class _Watch:
 
         before = self._state
         try:
-            body = await self._agent.status()
+            status = await self._agent.status()
         except TokenEnded as ended:
             self.is_refused = True
             return _(_REFUSALS.get(str(ended), _REFUSED))
@@ -315,11 +292,9 @@ class _Watch:
             self._state = _UNREACHABLE
         else:
             self.is_accepted = True
-            active = body.get("is_activated")
+            active, left = status.is_activated, status.time_remaining_seconds
             self._state = _CONNECTED if active else _READY
-            remaining = body.get("time_remaining_seconds")
-            left = float(remaining) if isinstance(remaining, int | float) else None
-            self._ends = time.monotonic() + left if active and left is not None else None
+            self._ends = time.monotonic() + left if active else None
         if not self._is_terminal and self._state != before:
             click.echo(f"zenzefi: {_(self._state)}", err=True)
         return None
