@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tests.kit.api import call
@@ -27,11 +29,16 @@ async def test_a_key_is_created_shown_once_and_revoked(
     for error in ("Please fill this in.", "at least one permission", "not your current password"):
         assert error in visitor.text
     # A permission that the page does not offer is not granted either.
-    form = {"name": "<b>backup</b>", "days": "7", "current": PASSWORD, "admin:write": "on"}
+    form: dict[str, Any] = {
+        "name": "<b>backup</b>",
+        "days": "7",
+        "current": PASSWORD,
+        "admin:write": "on",
+    }
     await visitor.send(PATH, **form)
     assert visitor.status == 422
 
-    await visitor.send(PATH, **form, **{"account:read": "on"})
+    await visitor.send(PATH, **(form | {"account:read": "on"}))
     key = visitor.soup.find(id="api-key").get_text()
     assert (await call(gate, "GET", "/users/me", bearer=key))[0] == 200
     await gate.app[MAIL_QUEUE].join()
