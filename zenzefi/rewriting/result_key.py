@@ -78,11 +78,13 @@ def is_open(entries: Iterable[LoadedPlugin]) -> bool:
 
     Until a plugin has finished its first body, it is not known what it reads, unless it says so.
     """
-    return any(
-        not entry.bundled
-        and (ANYTHING in entry.reads.names or not (entry.reads.is_known or entry.plugin.varies))
-        for entry in entries
-    )
+    for entry in entries:  # a generator would cost a call for each of the gate's own plugins
+        if entry.bundled:
+            continue
+        reads = entry.reads
+        if ANYTHING in reads.names or not (reads.is_known or entry.plugin.varies):
+            return True
+    return False
 
 
 def tag_key(

@@ -149,7 +149,8 @@ class Exchange:
     @property
     def destination(self) -> str | None:
         """``Sec-Fetch-Dest``: ``document``, ``script``, ``empty``...; ``None`` without it."""
-        self._note(HEADER_READ + "sec-fetch-dest")
+        if not self._is_plain:
+            self._note(HEADER_READ + "sec-fetch-dest")
         return self._head.destination
 
     @property
