@@ -12,6 +12,7 @@ import re
 from aiohttp import web
 from aiohttp.http import HttpVersion10, HttpVersion11
 from aiohttp.typedefs import Handler
+from multidict import CIMultiDictProxy
 
 from zenzefi.errors import GateError, MethodRefused
 from zenzefi.http.cookie_reset import COOKIE_RESET_PATHS
@@ -47,10 +48,8 @@ def check(request: web.BaseRequest) -> Target:
     # RFC 9110, 9.3.8: TRACE would echo the token; 9.3.6: CONNECT is for forward proxies.
     if request.method in ("TRACE", "CONNECT"):
         raise MethodRefused(_METHODS)
-    for name in _ONCE:
-        # RFC 9110, 5.3: these headers are not lists, so a second line has no defined meaning.
-        if len(headers.getall(name, ())) > 1:
-            raise AmbiguousRequest(f"{name} was sent more than once (RFC 9110, 5.3).")
+    if len({name.lower() for name in headers}) < len(headers):
+        _check_repeated(headers)
     host = headers.get("Host")
     if host is not None and not _HOST.fullmatch(host):
         raise AmbiguousRequest("The Host header is malformed (RFC 9110, 7.2).")
@@ -70,6 +69,13 @@ def check(request: web.BaseRequest) -> Target:
     target = split_target(request.raw_path, host)
     check_path(target.path)
     return target
+
+
+def _check_repeated(headers: CIMultiDictProxy[str]) -> None:
+    for name in _ONCE:
+        # RFC 9110, 5.3: these headers are not lists, so a second line has no defined meaning.
+        if len(headers.getall(name, ())) > 1:
+            raise AmbiguousRequest(f"{name} was sent more than once (RFC 9110, 5.3).")
 
 
 def _check_size(request: web.BaseRequest) -> None:

@@ -32,6 +32,11 @@ class Forwarded(NamedTuple):
     prefix: str | None = None
 
 
+_PROTO_HEADER, _HOST_HEADER = "X-Forwarded-Proto", "X-Forwarded-Host"
+_PREFIX_HEADER = "X-Forwarded-Prefix"
+_NOTHING = Forwarded()
+
+
 def parse_forwarded(headers: MultiMapping[str]) -> Forwarded:
     """``X-Forwarded-Proto/-Host/-Prefix``, strictly.
 
@@ -39,9 +44,11 @@ def parse_forwarded(headers: MultiMapping[str]) -> Forwarded:
     would create links to a wrong place. So would choosing between two: a front that adds
     its line leaves the one that its client sent before it.
     """
-    proto = _once(headers, "X-Forwarded-Proto")
-    host = _once(headers, "X-Forwarded-Host")
-    prefix = _once(headers, "X-Forwarded-Prefix")
+    if not (_PROTO_HEADER in headers or _HOST_HEADER in headers or _PREFIX_HEADER in headers):
+        return _NOTHING
+    proto = _once(headers, _PROTO_HEADER)
+    host = _once(headers, _HOST_HEADER)
+    prefix = _once(headers, _PREFIX_HEADER)
     if proto is not None:
         proto = proto.strip().lower()
         if proto in ("ws", "wss"):

@@ -147,10 +147,11 @@ class EngineRewriter:
         rest: Pairs = []
         if not self._engine.registry.with_hook("request_headers"):
             # Then only these may change, and the others need not become text and bytes again.
+            prepared = [pair for pair in headers if pair[0].lower() in _PREPARED]
+            if not prepared:
+                return headers
             rest = [pair for pair in headers if pair[0].lower() not in _PREPARED]
-            headers = [pair for pair in headers if pair[0].lower() in _PREPARED]
-            if not headers:
-                return rest
+            headers = prepared
         changed = CIMultiDict(_to_text(headers))
         self._engine.prepare_request(self._exchange(request, 0, CIMultiDict()), changed)
         return rest + _to_pairs(changed.items())

@@ -94,4 +94,4 @@ async def test_a_header_block_never_seen_before_costs_a_bounded_number_of_calls(
     def new() -> bytes:
         return get(f"X-Page-View: {next(numbers)}")
 
-    assert await calls_per_request(gate, await connect(gate), new) < 140
+    assert await calls_per_request(gate, await connect(gate), new) < 130

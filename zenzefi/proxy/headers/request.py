@@ -153,7 +153,7 @@ def overriding_methods(raw: Iterable[tuple[bytes, bytes]]) -> list[str]:
     return [
         value.decode("latin-1").strip().upper()
         for name, value in raw
-        if _LOOKALIKE.sub(b"-", name.lower()) in _OVERRIDES
+        if b"method" in (low := name.lower()) and _LOOKALIKE.sub(b"-", low) in _OVERRIDES
     ]
 
 
