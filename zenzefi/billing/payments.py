@@ -220,11 +220,16 @@ class Payments:
             total = int((await connection.execute(count)).scalar_one())
             return [payment_of(row) for row in await connection.execute(query)], total
 
-    async def owed(self, user_id: UUID) -> Decimal:
-        """The debt of this account from reversed payments, in ZNC."""
+    async def owed(self, user_id: UUID, connection: AsyncConnection | None = None) -> Decimal:
+        """The debt of this account from reversed payments, in ZNC.
+
+        It is read in the caller's transaction if there is one.
+        """
+        if connection is None:
+            async with self._database.read() as reader:
+                return await self.owed(user_id, reader)
         query = select(func.coalesce(func.sum(_p.shortfall_znc, type_=Money), 0, type_=Money))
-        async with self._database.read() as connection:
-            found = (await connection.execute(query.where(_p.user_id == user_id))).scalar_one()
+        found = (await connection.execute(query.where(_p.user_id == user_id))).scalar_one()
         return Decimal(found)
 
     async def check_now(self, payment_id: UUID, user_id: UUID | None = None) -> Payment:

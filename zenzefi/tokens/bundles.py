@@ -107,6 +107,15 @@ class Bundles:
     def _is_sold(self, bundle: Bundle) -> bool:
         return bundle.scope in {FULL, *EXAMPLES, *self._settings.scopes}
 
+    async def on_sale(self, connection: AsyncConnection, bundle_id: UUID) -> Bundle:
+        """A bundle on sale, whose row is locked against changes. Raises ``NotFound``."""
+        query = select(bundles).where(_b.id == bundle_id, _b.is_active)
+        row = (await connection.execute(query.with_for_update(read=True))).one_or_none()
+        bundle = None if row is None else _bundle(row)
+        if bundle is None or not self._is_sold(bundle):
+            raise NotFound("There is no such bundle on sale.")
+        return bundle
+
     async def purchase(
         self,
         connection: AsyncConnection,
@@ -124,14 +133,7 @@ class Bundles:
         from the settings, because its tokens would permit nothing), and ``InsufficientBalance`` and
         ``ScopeNotAllowed``.
         """
-        row = (
-            await connection.execute(
-                select(bundles).where(_b.id == bundle_id, _b.is_active).with_for_update(read=True)
-            )
-        ).one_or_none()
-        bundle = None if row is None else _bundle(row)
-        if bundle is None or not self._is_sold(bundle):
-            raise NotFound("There is no such bundle on sale.")
+        bundle = await self.on_sale(connection, bundle_id)
         await require_allowed(connection, self._settings, user_id, bundle.scope)
         price = bundle.price if agreed is None else agreed
         purchase_id = uuid4()

@@ -53,6 +53,20 @@ class PromoCodeTaken(Conflict):
     default = "There is a promo code of this name. Choose another one."
 
 
+class PriceChanged(Conflict):
+    """The price of an order differs from the one that the buyer agreed to."""
+
+    code = "price_changed"
+    default = "The price has changed in the meantime. Nothing was bought; check the new price."
+
+
+class BalanceSuffices(Conflict):
+    """An order for something that the balance covers."""
+
+    code = "balance_suffices"
+    default = "Your balance covers this. Buy it directly."
+
+
 class TokenMissing(Unauthenticated):
     """A proxied request without an access token."""
 

@@ -101,14 +101,19 @@ class Orders:
         self._bundles = bundles
         self._payments = payments_
 
-    async def missing(self, user_id: UUID, price: Decimal) -> Decimal:
+    async def missing(
+        self, user_id: UUID, price: Decimal, connection: AsyncConnection | None = None
+    ) -> Decimal:
         """The amount in ZNC to pay for something at this price; zero or less: nothing.
 
-        Debts of reversed payments are repaid first (``billing/ledger.py``), so they count too.
+        It is read in the caller's transaction if there is one. Debts of reversed payments are
+        repaid first (``billing/ledger.py``), so they count too.
         """
-        async with self._database.read() as connection:
-            balance = await ledger.balance(connection, user_id)
-        return price - balance + await self._payments.owed(user_id)
+        if connection is None:
+            async with self._database.read() as reader:
+                return await self.missing(user_id, price, reader)
+        balance = await ledger.balance(connection, user_id)
+        return price - balance + await self._payments.owed(user_id, connection)
 
     async def open(
         self,

@@ -12,7 +12,7 @@ from zenzefi.db.engine import DATABASE
 from zenzefi.keys import KEYRING
 from zenzefi.runtime.reload import ON_RELOAD
 from zenzefi.settings import SETTINGS, Settings
-from zenzefi.tokens import bundle_views, offer_views, renewal_views, views
+from zenzefi.tokens import bundle_views, offer_views, order_views, renewal_views, views
 from zenzefi.tokens.bundles import BUNDLES, Bundles
 from zenzefi.tokens.devices import DEVICES, Devices
 from zenzefi.tokens.orders import ORDERS, Orders
@@ -60,7 +60,14 @@ def setup(app: web.Application) -> None:
     app[PROMO_CODES] = PromoCodes(database, app[TOKENS])
     app[RENEWALS] = Renewals(database, app[TOKENS])
     app[PAYMENTS].on_credit.append(app[ORDERS].complete)
-    routing.setup(app, views.routes, renewal_views.routes, bundle_views.routes, offer_views.routes)
+    routing.setup(
+        app,
+        views.routes,
+        renewal_views.routes,
+        bundle_views.routes,
+        offer_views.routes,
+        order_views.routes,
+    )
 
     async def background_work(_: web.Application) -> AsyncIterator[None]:
         try:
