@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -323,3 +324,33 @@ async def test_in_shadow_mode_a_plugin_has_no_pages(
     gate = await start_gate(upstream, engine=Engine(registry))
     async with client.get(f"{gate.proxy_url}{BASE}/", headers=ASKED) as response:
         assert response.status == 404
+
+
+@pytest.mark.parametrize("anonymous", [False, True])
+async def test_a_file_is_sent_whole_or_not_at_all(
+    start_gate: GateFactory, upstream: str, tmp_path: Path, anonymous: bool
+) -> None:
+    (tmp_path / "static").mkdir()
+    (tmp_path / "static" / "x.js").write_text("fetch('/x')")
+    (tmp_path / "files.py").write_text(
+        "from zenzefi.plugins import Plugin, StaticFiles\n"
+        "class Files(Plugin):\n"
+        "    name = 'files'\n"
+        f"    static = StaticFiles(anonymous={anonymous})\n"
+    )
+    registry = Registry([bundled("plugins"), tmp_path], entry_points=False)
+    gate = await start_gate(upstream, engine=Engine(registry))
+    target = PREFIX + registry["files"].plugin.address("/static/x.js")
+    token = None if anonymous else TOKEN
+    head, _, body = (await gate.request(target, token=token)).partition(b"\r\n\r\n")
+    assert (status_of(head), body) == (200, b"fetch('/x')")  # scripts are not mapped
+    assert b"max-age=31536000, immutable" in head
+    tag = head.partition(b"ETag: ")[2].partition(b"\r\n")[0].decode()
+    again = await gate.request(target, f"If-None-Match: {tag}", token=token)
+    head, _, body = again.partition(b"\r\n\r\n")
+    assert (status_of(head), body) == (304, b"")
+    assert b"content-length: 0" not in head.lower()
+    assert b"transfer-encoding" not in head.lower()
+    head, _, body = (await gate.request(target, method="HEAD", token=token)).partition(b"\r\n\r\n")
+    assert (status_of(head), body) == (200, b"")
+    assert b"content-length: 11" in head.lower()
