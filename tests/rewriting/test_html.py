@@ -220,6 +220,15 @@ def test_in_a_root_mount_only_absolute_addresses_change() -> None:
     assert rewrite_html(kept, mount=ROOT) == kept
 
 
+def test_hashes_in_an_import_map_go_with_those_in_markup() -> None:
+    hashes = '{"/a.js": "x", "./b.js": "x", "http://app.test/c": "x", "//cdn.test/d": "y"}'
+    page = '<script type=importmap>{"imports": {}, "integrity": %s}</script>'
+    assert '"integrity":{"//cdn.test/d":"y"}' in rewrite_html(page % hashes).replace(" ", "")
+    kept = rewrite_html(page % hashes, keep_integrity=lambda url: url.endswith(("/a.js", "/c")))
+    assert '"integrity":{"/m/a.js":"x","' in kept.replace(" ", "")
+    assert "b.js" not in kept
+
+
 def test_integrity_is_kept_for_resources_that_are_not_rewritten() -> None:
     html = "<script src=/a.js integrity=x></script><script src=/b.js integrity=y></script>"
     out = rewrite_html(html, keep_integrity=lambda url: url == "http://app.test/a.js")

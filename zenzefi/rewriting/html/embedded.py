@@ -25,8 +25,15 @@ _MOST_MEMBERS = 8000  # of an import map or of speculation rules
 _URL_LIKE = re.compile(r"\.{0,2}/|[A-Za-z][A-Za-z0-9+.\-]*:")
 
 
-def map_import_map(text: str, map_url: MapUrl) -> str:
+def import_map(map_url: MapUrl, may_change: Callable[[str], bool]) -> WholeText:
+    """The text of an import map (:func:`map_import_map`)."""
+    return WholeText(lambda text: map_import_map(text, map_url, may_change))
+
+
+def map_import_map(text: str, map_url: MapUrl, may_change: Callable[[str], bool]) -> str:
     """Map the URLs of an import map.
+
+    ``may_change``: whether the resource at a URL may be rewritten, so that its hash goes.
 
     A rooted key is kept in addition to its mapped form: sources that import it are not rewritten.
     """
@@ -47,7 +54,11 @@ def map_import_map(text: str, map_url: MapUrl) -> str:
         }
     integrity = parsed.get("integrity")
     if isinstance(integrity, dict):
-        new["integrity"] = {_map_like(key, map_url): value for key, value in integrity.items()}
+        new["integrity"] = {
+            _map_like(url, map_url): value
+            for url, value in integrity.items()
+            if not may_change(url)
+        }
     return text if new == parsed else _dump(new)
 
 

@@ -316,7 +316,7 @@ class HtmlScanner(Tokenizer, DecidingScanner):
             if attribute == b"type" and group > 1 and not kind:
                 kind = decode(found[group]).strip().lower()
         if kind == "importmap":
-            return embedded.WholeText(lambda text: embedded.map_import_map(text, self._map))
+            return embedded.import_map(self._map, self._may_change)
         if kind == "speculationrules":
             return embedded.WholeText(
                 lambda text: embedded.map_speculation_rules(text, self._mapper, self._base)

@@ -359,12 +359,16 @@ const LIKE_URL = /^\.{0,2}\/|^[a-z][a-z0-9+.-]*:/i;
 const mapLike = text => typeof text === 'string' && LIKE_URL.test(text) ? map(text) : text;
 const mapEntries = (entries, value, key = name => name) => Object.fromEntries(Object.entries(entries ?? {}).flatMap(
   ([name, entry]) => [[name, value(entry)], [key(name), value(entry)]]));
+/** Whether the gate may change a resource, so that its hash would not match. At a root mount the page's hashes stay. */
+const mayChange = (url, node) => Boolean(mount) && URL.canParse(map(url, node), baseURL(node))
+  && new URL(map(url, node), baseURL(node)).href.startsWith(gate + inMount);
+const unchangedOnly = hashes => Object.fromEntries(Object.entries(hashes).filter(([url]) => !mayChange(url)));
 const mapJson = {
   importmap: found => ({
     ...found,
     imports: mapEntries(found.imports, mapLike, mapLike),
     ...found.scopes && { scopes: mapEntries(found.scopes, entries => mapEntries(entries, mapLike, mapLike), mapLike) },
-    ...found.integrity && { integrity: mapEntries(found.integrity, entry => entry, mapLike) },
+    ...found.integrity && { integrity: mapEntries(unchangedOnly(found.integrity), entry => entry, mapLike) },
   }),
   speculationrules: (found, key) => Array.isArray(found) ? found.map(entry => mapJson.speculationrules(entry, key))
     : typeof found === 'object' && found ? Object.fromEntries(Object.entries(found).map(([name, entry]) => [name, mapJson.speculationrules(entry, name)]))
@@ -924,6 +928,17 @@ function install(scope) {
     if (text === JSON.stringify(before)) return;
     try { apply(setContent, script, [trusted('createScript', text)]); } catch { apply(setContent, script, [text]); }
   };
+  const { removeAttribute } = element;
+  /** The gate drops `integrity` from the application's own resources in markup; so do elements that a script makes. */
+  const dropIntegrity = node => {
+    const url = node.getAttribute(node.localName === 'link' ? 'href' : 'src');
+    if (url && mayChange(url, node)) apply(removeAttribute, node, ['integrity']);
+  };
+  const PREPARED = 'script[type],script[integrity],link[integrity]';
+  const prepare = node => {
+    if (node.localName === 'script') dataScript(node);
+    if (node.integrity) dropIntegrity(node);
+  };
   const { querySelectorAll } = proto('DocumentFragment');
   const { querySelectorAll: allWithin } = element;
   const within = (node, selector) => {
@@ -943,8 +958,8 @@ function install(scope) {
     intoStyle(args, self);
     for (const node of args) {
       if (typeof node !== 'object' || node === null) continue;
-      if (node.localName === 'script') dataScript(node);
-      else if (node instanceof scope.DocumentFragment) for (const script of apply(querySelectorAll, node, ['script[type]'])) dataScript(script);
+      if (node.localName === 'script' || node.localName === 'link') prepare(node);
+      else if (node instanceof scope.DocumentFragment) for (const found of apply(querySelectorAll, node, [PREPARED])) prepare(found);
       if (self && node.ownerDocument !== (self.ownerDocument ?? self) && isData(node.ownerDocument)) fromData(node);
     }
   };
