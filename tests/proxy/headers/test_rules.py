@@ -233,3 +233,23 @@ def test_the_tables_are_readable_one_row_per_header_each_with_its_reason() -> No
             assert len(rule.reason) > 12
     both = {rule.name for rule in RESPONSE_RULES} & {row.name.lower() for row in TABLE}
     assert both == set()
+
+
+@pytest.mark.parametrize(
+    ("declared", "at_client"),
+    [
+        ("text/html; charset=utf-8", "text/html;charset=utf-8"),
+        ("text/html;\t Charset=UTF-8", "text/html;Charset=UTF-8"),
+        ("text/plain; format=flowed; charset=utf-8", "text/plain; format=flowed;charset=utf-8"),
+        ("text/html;charset=utf-8", "text/html;charset=utf-8"),
+        ('multipart/mixed; boundary="; x"', 'multipart/mixed; boundary="; x"'),
+        ("image/png", "image/png"),
+    ],
+)
+def test_the_desktop_client_gets_a_charset_that_it_does_not_cut(
+    declared: str, at_client: str
+) -> None:
+    pairs = [(b"Content-Type", declared.encode())]
+    at = {mount: response_headers(pairs, UPSTREAM, mount) for mount in (CLIENT, MOUNT)}
+    assert named(at[CLIENT], b"content-type") == [at_client.encode()]
+    assert named(at[MOUNT], b"content-type") == [declared.encode()]
