@@ -18,12 +18,21 @@ STRANGERS = (
     *("/", "/register", "/login", "/login/forgotten", "/login/reset?link=x"),
     *("/register/confirm?link=x", "/api/v1/proxy/", "/no-such-page"),
 )
+PERSONAL = (
+    "/account/notices",
+    "/account/profile/data",
+    "/account/terms",
+    "/account/confirm-address",
+)
+LEGAL = ("imprint", "terms", "privacy", "contact")
 ADMIN = (
     *("/admin", "/admin/users", "/admin/users?search=nobody", "/admin/tokens"),
     *("/admin/tokens?user=nobody", "/admin/sessions", "/admin/sessions?state=all"),
     *("/admin/payments", "/admin/payments?status=failed", "/admin/audit"),
     "/admin/promo-codes",
     *("/admin/audit?who=nobody&since=never", "/admin/plugins", "/admin/strays"),
+    *("/admin/reports", "/admin/reports?since=never", "/admin/payments?user=nobody"),
+    *("/admin/invitations", "/admin/offers"),
 )
 NAME = "Donaudampfschifffahrtselektrizitätenhauptbetriebswerkbauunterbeamtengesellschaft_and_more"
 
@@ -71,9 +80,14 @@ async def test_every_page_is_accessible_and_fits(
     width: int,
     scheme: Any,
 ) -> None:
+    texts = tmp_path / "texts"
+    texts.mkdir()
+    for name in LEGAL:
+        (texts / f"{name}.md").write_text("# Title\n\n- [A link](https://example.com/)\n")
     async with site(
         tmp_path / "gate",
         sqlite_database,
+        branding_dir=texts,
         mail_url="log:",
         debug=True,
         rate_limit_login="off",
@@ -89,7 +103,7 @@ async def test_every_page_is_accessible_and_fits(
         page.set_default_timeout(30_000)
         seen = watch(page)
         look = Look(page, language)
-        for path in STRANGERS:
+        for path in (*STRANGERS, *(f"/legal/{name}" for name in LEGAL)):
             await look.at(path)
         await look.sent("/register", "/register", "mistakes", email="x", username="y")
         await look.sent("/login", "/login", "wrong password", email="a@b.example", password="x")
@@ -114,7 +128,7 @@ async def test_every_page_is_accessible_and_fits(
         await page.wait_for_url("http://app.localhost:*/")
         for path in ("/account", revoked, waiting, running, f"{running}/revoke"):
             await look.at(path)
-        for path in ("/account/buy", "/account/connect"):
+        for path in (*("/account/buy", "/account/connect", "/account/usage"), *PERSONAL):
             await look.at(path)
         await look.sent("/account/money", "/account/money/top-up", "bad amount", amount="lots")
         await look.at("/account/payments")
@@ -169,6 +183,7 @@ async def _one_user(look: Look) -> None:
     await page.goto("/admin/users")
     path = str(await page.locator("tbody a").first.get_attribute("href"))
     await look.at(path, "one user")
+    await look.at(f"{path}/help", "help for one user")
     await look.sent(path, f"{path}/credit", "bad credit", amount="-1")
     await page.locator('button[value="deactivate"]').click()
     await page.locator("dialog[open]").wait_for()
