@@ -19,6 +19,7 @@ from tests.kit.chromium import watch
 from tests.kit.ports import free_port
 
 APPS = install.folder()
+expect.set_options(timeout=30_000)  # as long as a busy machine may need; no test waits in vain
 
 
 def _require_installation() -> None:
