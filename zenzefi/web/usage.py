@@ -13,6 +13,7 @@ from zenzefi.i18n import gettext as _
 from zenzefi.tokens.session_queries import SESSION_QUERIES, Session, distribute
 from zenzefi.tokens.validation import TOKEN_VALIDATOR
 from zenzefi.web import charts
+from zenzefi.web.forms import BLANK
 from zenzefi.web.page import PageContext
 from zenzefi.web.routing import PageAccess, PageRoutes
 
@@ -89,6 +90,7 @@ async def usage(page: PageContext) -> web.StreamResponse:
     sessions = await queries.since(begin, user_id=page.user.id)
     return page.render(
         "account/usage.html",
+        blank=BLANK,
         chosen=name,
         ranges=[
             ("hour", _("Last hour")),
