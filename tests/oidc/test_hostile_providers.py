@@ -253,6 +253,11 @@ async def test_userinfo_must_be_of_the_same_person(
     account = await sign_in(client, server)
     assert account.email == "victim@example.com"
     assert not account.is_verified
+    # Not the other way round either.
+    server.claims = {"email": None, "email_verified": True}
+    server.person.email_verified = False
+    del server.handlers["/userinfo"]
+    assert not (await sign_in(client, server)).is_verified
 
 
 async def _redirect(request: web.Request) -> web.Response:

@@ -177,6 +177,18 @@ async def test_open_connections_end_where_the_operator_says_so(
     await until(lambda: closed == ["This browser was logged out."])
 
 
+async def test_a_session_that_the_provider_did_not_name_ends_with_any_of_the_person(
+    gate: GateClient, provider: Provider
+) -> None:
+    provider.claims = {}  # the ID token names no session, but the logout token does
+    marta = await signed_in(gate, provider)
+    assert await send(gate, logout_token(provider, sub=None)) == 200
+    assert await send(gate, logout_token(provider, sub="another")) == 200
+    assert await is_signed_in(marta)
+    assert await send(gate, logout_token(provider)) == 200
+    assert not await is_signed_in(marta)
+
+
 async def test_the_code_of_two_step_sign_in_keeps_the_session_of_the_provider(
     gate: GateClient, provider: Provider
 ) -> None:

@@ -317,6 +317,38 @@ async def test_calls_at_a_time_are_bounded(
     await until(lambda: entry.running == 0)
 
 
+async def test_contents_that_clients_without_a_token_send_are_bounded(
+    start_gate: GateFactory,
+    upstream: str,
+    client: ClientSession,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(routes, "MOST_ANONYMOUS_CONTENTS", 1)
+    gate = await with_plugins(start_gate, upstream, Desk)
+    entry, finish = gate.app[ENGINE].registry["desk"], asyncio.Event()
+
+    async def slow() -> AsyncIterator[bytes]:
+        yield b"x"
+        await finish.wait()
+        yield b"y"
+
+    async def post(content: Any, path: str = "/open", **headers: str) -> tuple[int, str]:
+        url = f"{gate.proxy_url}{BASE}{path}"
+        async with client.post(url, data=content, headers=headers) as response:
+            return response.status, await response.text()
+
+    first = asyncio.create_task(post(slow()))
+    await until(lambda: entry.anonymous_contents == 1)
+    assert (await post(b"x"))[0] == 503
+    assert await post(b"x", "/items/a", **ASKED) == (200, "POST a x")
+    async with client.get(f"{gate.proxy_url}{BASE}/open") as response:
+        assert response.status == 200
+    finish.set()
+    assert (await first)[1].endswith(" xy")
+    assert entry.anonymous_contents == 0
+    assert (await post(b"x"))[0] == 200
+
+
 async def test_in_shadow_mode_a_plugin_has_no_pages(
     start_gate: GateFactory, upstream: str, client: ClientSession
 ) -> None:

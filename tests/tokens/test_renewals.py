@@ -26,7 +26,7 @@ from zenzefi.maintenance.reconciliation import reconcile
 from zenzefi.observability.metrics import TOKEN_RENEWALS
 from zenzefi.settings import SETTINGS
 from zenzefi.tokens.models import access_tokens, renewals
-from zenzefi.tokens.renewals import RENEWALS
+from zenzefi.tokens.renewals import RENEWALS, Renewals
 from zenzefi.tokens.service import Tokens
 
 PRICED: dict[str, Any] = {
@@ -221,6 +221,28 @@ async def test_an_error_in_one_renewal_does_not_stop_the_others(
     await shop.app[RENEWALS].renew_ended()
     assert (await renewal(shop, bearer, ids[0]))["status"] == "renewed"
     await assert_whole(shop)
+
+
+async def test_renewals_that_are_interrupted_again_and_again_hold_up_no_others(
+    shop: GateClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bearer = await sign_up(shop)
+    await give(shop, "9.00")
+    ids = [await renewed_token(shop, bearer) for _ in range(3)]
+    for hours_ago, one in zip((0.9, 0.8, 0.1), ids, strict=True):
+        await end(shop, one, hours_ago=hours_ago)
+    renew = Renewals._renew
+
+    async def only_the_last(self: Renewals, token_id: UUID, user_id: UUID) -> None:
+        if str(token_id) != ids[-1]:
+            raise RuntimeError("broken")
+        await renew(self, token_id, user_id)
+
+    monkeypatch.setattr(Renewals, "_renew", only_the_last)
+    monkeypatch.setattr("zenzefi.tokens.renewals._BATCH", 1)
+    await shop.app[RENEWALS].renew_ended()
+    found = [(await renewal(shop, bearer, one))["status"] for one in ids]
+    assert found == ["waiting", "waiting", "renewed"]
 
 
 @pytest.mark.parametrize("wrong", ["early", "other price"])

@@ -21,6 +21,8 @@ MAX_GROUPS = 1000
 """Groups of one person that are considered."""
 MAX_FLOWS = 3
 """Sign-ins of one browser at a time, in several windows."""
+MAX_PACKED = 2600
+"""Bytes of the packed sign-ins; encrypted, they must fit into a cookie of 4096 bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +74,11 @@ class ProviderAccount:
 
 
 def pack(flows: list[Flow]) -> bytes:
-    """The newest flows, for the cookie."""
-    return json.dumps([asdict(flow) for flow in flows[-MAX_FLOWS:]]).encode()
+    """The newest flows, for the cookie: as many as fit, and always the last."""
+    kept = [asdict(flow) for flow in flows[-MAX_FLOWS:]]
+    while len(packed := json.dumps(kept).encode()) > MAX_PACKED and len(kept) > 1:
+        del kept[0]
+    return packed
 
 
 def unpack(raw: bytes) -> list[Flow]:

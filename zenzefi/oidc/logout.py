@@ -129,7 +129,10 @@ class ProviderLogouts:
             whose.append(_i.subject == logout.subject)
         meant = [_w.created_at <= logout.issued_at + timedelta(seconds=LEEWAY)]
         if logout.sid is not None:
-            meant.append(_w.provider_sid == logout.sid)
+            named = _w.provider_sid == logout.sid
+            if logout.subject is not None:  # the ID tokens of some providers name no session
+                named |= _w.provider_sid.is_(None)
+            meant.append(named)
         found, count = await self._end_sessions(actor, provider, and_(*whose), and_(*meant))
         for session_id, _ in found:
             await self._sign_ins.end(session_id)

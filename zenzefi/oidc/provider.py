@@ -242,7 +242,8 @@ class IdentityProvider:
     ) -> dict[str, Any]:
         """The claims, with those of the userinfo endpoint if needed ones are missing (Core, 5.3).
 
-        Signed claims are not replaced, and an address is verified only by its own source.
+        Signed claims are not replaced. A verification counts only for the address that comes from
+        the same source.
         """
         needed = {"email", "email_verified"}
         if self.options.admin_groups or self.options.group_scopes:
@@ -254,7 +255,9 @@ class IdentityProvider:
         more = await self._http.get(metadata.userinfo_endpoint, bearer=access)
         if more.get("sub") != claims["sub"]:  # Core, 5.3.2
             raise ProviderSignInRejected("the userinfo is of another subject")
-        if claims.get("email", more.get("email")) != more.get("email"):
+        if "email" not in claims:
+            claims = {name: value for name, value in claims.items() if name != "email_verified"}
+        elif claims["email"] != more.get("email"):
             more.pop("email_verified", None)
         return {**more, **claims}
 

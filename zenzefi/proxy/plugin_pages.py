@@ -18,6 +18,7 @@ from zenzefi.rewriting.plugins.heads import ExchangeHead
 from zenzefi.rewriting.plugins.registry import Registry
 from zenzefi.rewriting.plugins.routes import (
     FoundFile,
+    FoundRoute,
     RouteFailed,
     RouteMissing,
     RouteRefuses,
@@ -56,7 +57,7 @@ async def plugin_page(
         found = find(registry, head.method, path)
         if isinstance(found, FoundFile):
             return file_response(found, head), False
-        body = await _whole(content, found.longest_body)
+        body = await _content(content, found)
         return await call_route(found, head, body), True
     except RouteMissing:
         raise NotFound from None
@@ -68,9 +69,14 @@ async def plugin_page(
         raise PluginPageFailed from None
 
 
-async def _whole(content: ReadableContent | None, limit: int) -> bytes:
+async def _content(content: ReadableContent | None, found: FoundRoute) -> bytes:
     if content is None:
         return b""
+    with found.receiving():
+        return await _whole(content, found.longest_body)
+
+
+async def _whole(content: ReadableContent, limit: int) -> bytes:
     if content.length is not None and content.length > limit:
         raise PayloadTooLarge
     content.invite()

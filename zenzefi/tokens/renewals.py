@@ -25,6 +25,7 @@ The user's row is locked first, as by all transactions that move money (``billin
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -50,6 +51,7 @@ log = logging.getLogger(__name__)
 
 _r, _t = renewals.c, access_tokens.c
 _BATCH = 100
+_MAX_BATCHES = 20  # of one run
 _RENEWED_FOR = 24  # hours after the end of a token
 _ENDS_AT = hours_after(_t.activated_at, _t.duration_hours)
 
@@ -157,16 +159,25 @@ class Renewals:
     async def renew_ended(self) -> None:
         """Renew the tokens that have ended; a periodic job.
 
-        A renewal that can't be handled is logged and does not stop the others.
+        A renewal that can't be handled is logged and does not stop the others, however often it is
+        tried: each run goes on to the next batch, up to :data:`_MAX_BATCHES`.
         """
-        async with self._database.read() as connection:
-            found = (await connection.execute(_due())).all()
-        for row in found:
-            try:
-                await self._renew(row.token_id, row.user_id)
-            except Exception:
-                log.exception("renewal interrupted, will retry: token=%s", row.token_id)
-                TOKEN_RENEWALS.labels("interrupted").inc()
+        seen: list[UUID] = []
+        for _ in range(_MAX_BATCHES):
+            async with self._database.read() as connection:
+                found = (await connection.execute(_due(seen))).all()
+            for row in found:
+                await self._renew_or_log(row.token_id, row.user_id)
+            seen += [row.token_id for row in found]
+            if len(found) < _BATCH:
+                return
+
+    async def _renew_or_log(self, token_id: UUID, user_id: UUID) -> None:
+        try:
+            await self._renew(token_id, user_id)
+        except Exception:
+            log.exception("renewal interrupted, will retry: token=%s", token_id)
+            TOKEN_RENEWALS.labels("interrupted").inc()
 
     async def _renew(self, token_id: UUID, user_id: UUID) -> None:
         async with self._database.begin() as connection:
@@ -239,12 +250,15 @@ async def _locked(connection: AsyncConnection, token_id: UUID) -> Renewal:
     return _renewal((await connection.execute(query)).one())
 
 
-def _due() -> Select[Any]:
-    """Waiting renewals of tokens that have ended or were revoked, the oldest end first."""
+def _due(seen: Collection[UUID]) -> Select[Any]:
+    """Waiting renewals of tokens that have ended or were revoked, the oldest end first.
+
+    Without those of the tokens ``seen``.
+    """
     return (
         select(_r.token_id, _r.user_id)
         .join(access_tokens, _t.id == _r.token_id)
-        .where(_r.status == "waiting", ~is_active())
+        .where(_r.status == "waiting", ~is_active(), _r.token_id.not_in(seen))
         .order_by(_ENDS_AT, _r.id)
         .limit(_BATCH)
     )

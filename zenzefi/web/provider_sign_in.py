@@ -12,6 +12,7 @@ import logging
 import time
 from collections.abc import Callable
 from typing import TypeVar
+from uuid import UUID
 
 from aiohttp import web
 
@@ -44,7 +45,7 @@ from zenzefi.oidc.setup import IDENTITY_CONNECTIONS, PROVIDERS
 from zenzefi.rate_limits.middleware import limit_sign_in
 from zenzefi.web import security_notices, session_binding
 from zenzefi.web.forms import Form
-from zenzefi.web.logout import end_current_session
+from zenzefi.web.logout import end_current_session, end_session
 from zenzefi.web.outgoing_mail import page_url
 from zenzefi.web.page import PageContext, path_id
 from zenzefi.web.page_security import own_path
@@ -316,18 +317,26 @@ async def _connect_chosen(
 
 @routes.post("/account/identities/{id}/remove")
 async def remove(page: PageContext) -> web.StreamResponse:
-    """Remove a connected sign-in."""
+    """Remove a connected sign-in, and end the other sessions that were opened with it."""
+    identity_id = path_id(page)
     try:
-        await page.request.app[IDENTITY_CONNECTIONS].disconnect(
-            page.actor, page.user, path_id(page)
-        )
+        await page.request.app[IDENTITY_CONNECTIONS].disconnect(page.actor, page.user, identity_id)
     except LastSignInMethod:
         page.flash("bad", _("This is your only way to sign in. Set a password first."))
     except NotFound:
         page.flash("info", _("This sign-in was removed already."))
     else:
+        await _end_sessions_of(page, identity_id)
         page.flash("good", _("The sign-in is removed."))
     return page.redirect("/account/profile#identities")
+
+
+async def _end_sessions_of(page: PageContext, identity_id: UUID) -> None:
+    """End the user's sessions that were opened with an identity, except the one of this page."""
+    for session in await page.request.app[PAGE_SESSIONS].of_user(page.user.id):
+        is_own = page.session is not None and session.id == page.session.id
+        if session.identity_id == identity_id and not is_own:
+            await end_session(page, session.id)
 
 
 # --- signing out

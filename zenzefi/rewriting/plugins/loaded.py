@@ -83,6 +83,8 @@ class LoadedPlugin:
     """Its own pages and files."""
     running: int = 0
     """Calls of its handlers that have not returned yet."""
+    anonymous_contents: int = 0
+    """Contents that clients without a token are sending to its pages."""
     _failing: BoundedDict[int, int] = field(default_factory=lambda: BoundedDict(_MOST_DOCUMENTS))
     """Failures per document since the last success."""
     _skipped: BoundedDict[int, tuple[float, bool]] = field(

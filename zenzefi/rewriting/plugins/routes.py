@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -27,6 +28,8 @@ from zenzefi.rewriting.plugins.watchdog import Blocked
 
 MOST_CALLS = 128
 """Calls of one plugin's handlers at the same time in one process."""
+MOST_ANONYMOUS_CONTENTS = 32
+"""Contents that clients without a token send to one plugin at the same time: each is in memory."""
 LONGEST_RESPONSE = 16 * 1024 * 1024
 """Bytes of a response."""
 _READING = frozenset(("GET", "HEAD"))
@@ -75,6 +78,22 @@ class FoundRoute:
     def longest_body(self) -> int:
         """Bytes of the longest content."""
         return self.entry.plugin.longest_body
+
+    @contextmanager
+    def receiving(self) -> Iterator[None]:
+        """Enter this while the content is read. Raises :class:`RouteSuspended`."""
+        entry = self.entry
+        if not self.route.anonymous:  # those who may use it have a token, with its rate limit
+            yield
+            return
+        if entry.anonymous_contents >= MOST_ANONYMOUS_CONTENTS:
+            entry.statistics.skipped += 1
+            raise RouteSuspended
+        entry.anonymous_contents += 1
+        try:
+            yield
+        finally:
+            entry.anonymous_contents -= 1
 
 
 @dataclass(frozen=True, slots=True)
