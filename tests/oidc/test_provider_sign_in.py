@@ -249,6 +249,24 @@ async def test_begun_sign_ins_fit_into_a_cookie(make: MakeWithProvider, provider
     assert "Sign out" in marta.html
 
 
+async def test_a_sealed_cookie_is_not_taken_for_another(
+    make: MakeWithProvider, provider: Provider
+) -> None:
+    gate = await make()
+    await Visitor(gate).register("nina")
+    provider.person.email = "nina@example.com"
+    marta = Visitor(gate)
+    await sign_in(marta, provider)  # leaves the statement that waits for the owner
+    await marta.open("/login/with/company", follow=False)
+    names = {name.rpartition("_")[2]: name for name in marta.cookies}
+    sealed = [marta.cookies[names[one]] for one in ("connect", "provider")]
+    halfway = names["connect"].replace("connect", "halfway")
+    for value in sealed:
+        marta.cookies[halfway] = value
+        await marta.open("/login/code", follow=False)
+        assert (marta.status, marta.location) == (303, "/login")
+
+
 async def test_providers_as_the_only_way(make: MakeWithProvider, provider: Provider) -> None:
     before = await make()
     await Visitor(before).register()

@@ -60,12 +60,13 @@ async def _halfway(page: PageContext) -> tuple[User, str, ProviderSession | None
         return None
     try:
         note = json.loads(page.request.app[KEYRING].decrypt(sealed.encode()))
-    except LookupError:
+        named, version, made, wanted, *more = note  # without `more`: of an earlier version
+        user_id, age = UUID(named), time.time() - made
+    except (LookupError, ValueError, TypeError, AttributeError):  # of another key or purpose
         return None
-    user_id, version, made, wanted, *more = note  # without `more`: of an earlier version
-    if time.time() - made > _LIFE:
+    if age > _LIFE:
         return None
-    user = await page.request.app[IDENTITIES].find(UUID(user_id))
+    user = await page.request.app[IDENTITIES].find(user_id)
     if user is None or not user.is_active or user.credential_version != version:
         return None
     via = more[0] if more else None
