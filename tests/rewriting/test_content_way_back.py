@@ -184,6 +184,15 @@ def test_the_work_is_linear_in_small_pieces(unit: bytes) -> None:
         assert_linear(run, lambda n, s=start: s + unit * (n // len(unit)), 1 << 17)  # type: ignore[misc]
 
 
+def test_the_work_is_linear_in_large_pieces() -> None:
+    unit = b"\r\n--bX"
+
+    def run(data: bytes) -> None:
+        mapped("multipart/form-data; boundary=b", data + b"x", size=len(data))
+
+    assert_linear(run, lambda n: unit * (n // len(unit)), 1 << 21)
+
+
 def test_little_is_held_back() -> None:
     stream = WayBackStream(way_back(UPSTREAM, PREFIX))
     given_out = 0

@@ -22,6 +22,7 @@ _BOUNDARY = re.compile(
     re.I,
 )
 _BEHIND_DELIMITER = re.compile(rb"[ \t]*\r\n|--")
+_BEGUN = re.compile(rb"[ \t]*[\r-]?\Z")
 _QUOTED = re.compile(rb'"(?:[^"\\\r\n]|\\[^\r\n])*"')
 _FILE = re.compile(rb";[ \t]*filename\*?[ \t]*=", re.I)
 _FIELD = re.compile(rb"^([A-Za-z0-9-]+):[ \t]*([^\r\n]*)", re.M)
@@ -55,6 +56,7 @@ class FormData:
         self._back = back
         self._delimiter = b"\r\n--" + boundary
         self._data = b"\r\n"  # the first delimiter has no line end before it
+        self._at = 0  # what is before has been passed on
         self._added = len(self._data)  # bytes that are not part of the content
         self._in_head = False
         self._has_ended = False
@@ -62,13 +64,13 @@ class FormData:
 
     def feed(self, data: bytes, *, is_last: bool) -> bytes:
         """See :class:`ContentWayBack`."""
-        self._data += data
+        self._data, self._at = self._data[self._at :] + data, 0
         out: list[bytes] = []
         while self._step(out, is_last=is_last):
             pass
         if is_last:
-            out += [self._passed(b"", is_last=True), self._data]
-            self._data = b""
+            out += [self._passed(b"", is_last=True), self._data[self._at :]]
+            self._data, self._at = b"", 0
         joined = b"".join(out)
         added = min(self._added, len(joined))
         self._added -= added
@@ -77,55 +79,63 @@ class FormData:
     def _step(self, out: list[bytes], *, is_last: bool) -> bool:
         """Whether there may be more to do with what is here."""
         if self._has_ended:
-            out.append(self._data)
-            self._data = b""
+            out.append(self._data[self._at :])
+            self._at = len(self._data)
             return False
         if self._in_head:
             return self._read_head(out)
-        at = self._data.find(self._delimiter)
-        if at < 0:
-            self._take(out, len(self._data) - (0 if is_last else len(self._delimiter) - 1))
-            return False
-        end = at + len(self._delimiter)
-        behind = _BEHIND_DELIMITER.match(self._data, end)
+        behind = self._take_value(out, is_last=is_last)
         if behind is None:
-            may_be_one = not is_last and _is_begun(self._data[end : end + _MOST_HEAD])
-            self._take(out, at if may_be_one else end)  # or a longer boundary in a text
-            return not may_be_one
-        self._take(out, at)
+            return False
         out.append(self._passed(b"", is_last=True))
         self._field = None
         self._in_head = True
-        self._has_ended = behind[0] == b"--"
+        self._has_ended = behind == b"--"
         return True
 
-    def _take(self, out: list[bytes], size: int) -> None:
-        """Pass on the next bytes of a value."""
-        if size > 0:
-            out.append(self._passed(self._data[:size], is_last=False))
-            self._data = self._data[size:]
+    def _take_value(self, out: list[bytes], *, is_last: bool) -> bytes | None:
+        """Pass a value on, up to its delimiter. Returns the bytes behind it, ``None`` without one.
+
+        Texts may contain the delimiter with other bytes behind it: of a longer boundary.
+        """
+        data, size, seen = self._data, len(self._delimiter), self._at
+        while (at := data.find(self._delimiter, seen)) >= 0:
+            seen = at + size
+            behind = _BEHIND_DELIMITER.match(data, seen)
+            if behind is not None or (not is_last and _is_begun(data, seen)):
+                self._take(out, at)
+                return behind[0] if behind is not None else None
+        self._take(out, max(seen, len(data) - (0 if is_last else size - 1)))
+        return None
+
+    def _take(self, out: list[bytes], end: int) -> None:
+        """Pass on the bytes of a value up to ``end``."""
+        if end > self._at:
+            out.append(self._passed(self._data[self._at : end], is_last=False))
+            self._at = end
 
     def _passed(self, data: bytes, *, is_last: bool) -> bytes:
         return data if self._field is None else self._field.feed(data, is_last=is_last)
 
     def _read_head(self, out: list[bytes]) -> bool:
         """From the delimiter to the empty line behind the fields of a part."""
-        end = self._data.find(b"\r\n\r\n", len(self._delimiter))
+        begin = self._at + len(self._delimiter)
+        end = self._data.find(b"\r\n\r\n", begin)
         if end < 0:
-            self._has_ended = len(self._data) > _MOST_HEAD  # not a form: pass the rest
+            self._has_ended = len(self._data) - self._at > _MOST_HEAD  # not a form: pass the rest
             return self._has_ended
-        head = self._data[len(self._delimiter) : end + 2]
-        out.append(self._data[: end + 4])
+        head = self._data[begin : end + 2]
+        out.append(self._data[self._at : end + 4])
         # The line end behind an empty value belongs to the next delimiter.
-        self._data = self._data[end + 4 :]
+        self._at = end + 4
         self._in_head = False
         self._field = WayBackStream(self._back) if _is_text(head) else None
         return True
 
 
-def _is_begun(behind: bytes) -> bool:
-    """Whether more bytes may make a delimiter of what precedes ``behind``."""
-    return len(behind) < _MOST_HEAD and behind.strip(b" \t") in (b"", b"\r", b"-")
+def _is_begun(data: bytes, end: int) -> bool:
+    """Whether more bytes may make a delimiter of what ends at ``end``."""
+    return len(data) - end < _MOST_HEAD and _BEGUN.match(data, end) is not None
 
 
 def _is_text(head: bytes) -> bool:
