@@ -85,6 +85,7 @@ _NO_LONGER_SOLD = N_("Such tokens were no longer sold.")
 _RENEWAL_REASONS = {
     "insufficient_balance": N_("The balance was too low."),
     "price_above_ceiling": N_("The price was above your limit."),
+    "scope_not_allowed": N_("Your account may not buy tokens with this scope."),
     "too_late": N_("The gate was down for more than a day after the end."),
 }
 
