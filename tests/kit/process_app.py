@@ -16,6 +16,7 @@ from zenzefi.observability import tracing
 from zenzefi.runtime import setup as runtime
 from zenzefi.settings import SETTINGS, Settings
 from zenzefi.tokens.orders import ORDERS, Orders
+from zenzefi.tokens.renewals import RENEWALS, Renewals
 
 MakeApp = Callable[..., web.Application]
 
@@ -27,6 +28,13 @@ class NoOrders:
         """There are none."""
 
 
+class NoRenewals:
+    """In place of the renewals."""
+
+    async def renew_ended(self) -> None:
+        """There are none."""
+
+
 def process_app(settings: Settings, database_url: str) -> web.Application:
     """The application, with its own connections to a real database."""
     app = web.Application(
@@ -35,6 +43,7 @@ def process_app(settings: Settings, database_url: str) -> web.Application:
     app[SETTINGS] = settings
     app[KEYRING] = Keyring.of(settings)
     app[ORDERS] = cast(Orders, NoOrders())
+    app[RENEWALS] = cast(Renewals, NoRenewals())
     database = app[DATABASE] = Database(database_url)
 
     async def closing(_: web.Application) -> None:
