@@ -155,8 +155,8 @@ def _run(
 async def _begin(engine: Engine, entry: LoadedPlugin, head: ExchangeHead) -> None:
     await _start(entry)
     side = request_side(engine.registry, head)
-    if side is not None:
-        await side.request(_outgoing(head, None))
+    if side is not None and await side.request(_outgoing(head, None)) is not None:
+        raise PluginFailed(f"{entry.name}.request() responds: see what with send()")
 
 
 async def _start(entry: LoadedPlugin, http: HttpClient | None = None) -> None:

@@ -131,3 +131,17 @@ def test_a_state_without_a_request_before_it_is_empty_each_time() -> None:
     engine = engine_for(writes(read))
     for client in (CLIENT, CLIENT, replace(CLIENT, user_id=OTHERS["user_id"])):
         assert rewrite_body(engine, asked_by(client), BODY) == b"/* 1 */" + BODY
+
+
+def test_the_first_body_of_a_plugin_belongs_to_its_client_too() -> None:
+    """Its head leaves before the plugin has read anything."""
+    engine = engine_for(writes(lambda exchange: exchange.client and exchange.client.user_id))
+    seen = []
+    for _ in range(2):
+        rewrite = engine.plan(asked_by(CLIENT))
+        assert rewrite is not None
+        seen.append(set(CIMultiDict(rewrite.headers)["Vary"].split(", ")))
+        rewrite.feed(BODY)
+        rewrite.finish()
+    assert {"Cookie", "X-Access-Token"} <= seen[0]
+    assert {"Cookie", "X-Access-Token"} <= seen[1]

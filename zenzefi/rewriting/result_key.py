@@ -46,7 +46,10 @@ def names_varied(
         if entry.bundled:
             continue
         names.update(name.title() for name in _headers_read(entry))
-        if any(name.startswith(CLIENT_READ) for name in entry.reads.names):
+        # The head of a body leaves before the body is read. Until one was finished, it may be made
+        # for one client alone.
+        is_unknown = not (entry.reads.is_known or entry.plugin.varies)
+        if is_unknown or any(name.startswith(CLIENT_READ) for name in entry.reads.names):
             names.update(_CREDENTIALS)
         if ANYTHING in entry.reads.names:
             names.add("*")
