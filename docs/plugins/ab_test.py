@@ -21,5 +21,6 @@ class AbTest(Plugin):
             request.path = "/shop-b" + request.path.removeprefix("/shop")
 
     def response(self, exchange: Exchange, response: OutgoingResponse) -> None:
-        """Name the version."""
+        """Name the version, and keep caches from giving it to the next user of a browser."""
         response.headers["X-Version"] = exchange.state.get("version", "a")
+        response.headers.add("Vary", "Cookie, X-Access-Token")

@@ -77,6 +77,7 @@ def test_an_ab_test_sends_a_user_always_to_the_same_version() -> None:
         (path,) = paths
         result = run(recipe("ab_test"), url=kit.UPSTREAM + "/shop/x", client=client)
         assert (path, result.headers["X-Version"]) in (("/shop/x", "a"), ("/shop-b/x", "b"))
+        assert "Cookie, X-Access-Token" in result.headers["Vary"]
         versions.add(path)
     assert len(versions) == 2
 

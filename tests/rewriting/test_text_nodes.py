@@ -102,3 +102,21 @@ def test_a_very_long_text_comes_in_parts_that_end_at_white_space() -> None:
     assert max(size for size, _ in seen) <= LONGEST + 4096
     assert seen[-1] == (5, True)
     assert not any(is_whole for _, is_whole in seen[:-1])
+
+
+@pytest.mark.parametrize(
+    ("page", "masked"),
+    [
+        ("<svg><script>a='%s'</script><text>%s</text></svg>", 1),
+        ("<svg><script/><text>%s</text></svg>", 1),
+        ("<svg><script>'%s'<p>%s<svg><text>%s</text></svg>", 2),
+        ("<svg><script>'%s'</svg>%s", 1),
+        ("<script>'%s'</script><style>/*%s*/</style>%s", 1),
+        ("<xmp>%s</xmp>%s<plaintext>%s", 1),
+    ],
+)
+def test_code_is_no_text(page: str, masked: int) -> None:
+    number = "+7 (495) 123-45-67"
+    result = run(Mask, page.replace("%s", number).encode())
+    assert result.text.count("***") == masked
+    assert result.text.count(number) == page.count("%s") - masked

@@ -8,7 +8,8 @@ Theory of operation
 
 Guarantees
     - The texts do not depend on where windows are cut, up to :data:`LONGEST` bytes each.
-    - The texts of ``title`` and ``textarea`` are passed too; those of scripts and styles are not.
+    - The texts of ``title`` and ``textarea`` are passed too. Those of scripts and styles, also in
+      SVG, of ``xmp`` and ``plaintext``, and CDATA sections are not.
 """
 
 from __future__ import annotations
@@ -51,7 +52,8 @@ class TextNode:
     def replace(self, text: str) -> Edit:
         """Replace it by another text, which is escaped.
 
-        What both texts have in common at their ends stays as it is spelled.
+        What both texts have in common at their ends stays as it is spelled, unless the source has
+        character references: then the whole text is written again.
         """
         source = self.raw.decode(self.charset, "surrogateescape")
         if "&" in source or "<" in source:
@@ -101,6 +103,7 @@ class TextNodeScanner(Tokenizer):
         self._first = self._last = -1  # the pending text in the current window
         self._window = b""
         self._is_part = False  # the pending text continues one that was too long
+        self._in_code = False  # in a script of SVG, whose content is tokenized like text
 
     def scan(self, window: bytes, final: bool) -> tuple[int, list[Edit]]:
         """``(settled, edits)`` (:class:`zenzefi.rewriting.scanner.Scanner`)."""
@@ -134,6 +137,8 @@ class TextNodeScanner(Tokenizer):
                 edits += sorted(self._on_text(node))
 
     def _run(self, run: Tag, edits: list[Edit]) -> None:
+        if self._in_code and self._in_foreign():
+            return
         start, end = run.span()
         if self._first >= 0 and self._window[self._last : start] not in (b"", b"<"):
             self._show(edits)
@@ -149,9 +154,15 @@ class TextNodeScanner(Tokenizer):
 
     def _tag_edits(self, data: bytes, name: bytes, tag: Tag, edits: list[Edit]) -> None:
         self._show(edits)
+        if not self._in_foreign():  # an HTML tag has ended the drawing, and its script
+            self._in_code = False
+        elif name == b"script" and not tag[0].endswith(b"/>"):
+            self._in_code = True
 
     def _end_tag_edits(self, name: bytes, tag: Tag, edits: list[Edit]) -> None:
         self._show(edits)
+        if name == b"script":
+            self._in_code = False
 
     def _text_reader(self, name: bytes, tag: Tag) -> Scanner | None:
         return _ElementText(self._on_text, self._charset) if name in _WITH_REFERENCES else None

@@ -101,14 +101,16 @@ class Plugin:
     """Whether it gets files to save (``Content-Disposition: attachment``), which usually pass
     unchanged. ``Cache-Control: no-transform`` holds in any case."""
     before: ClassVar[tuple[str, ...]] = ()
-    """Names of plugins that run after this one (absent ones are ignored)."""
+    """Names of plugins that run after this one (absent ones are ignored). Plugins that name no
+    others run in the order of their names."""
     after: ClassVar[tuple[str, ...]] = ()
     """Names of plugins that run before this one (absent ones are ignored)."""
     enabled: ClassVar[bool] = True
     """Whether it is enabled by default; ``enabled`` in ``PLUGIN_OPTIONS`` has precedence."""
     varies: ClassVar[tuple[str, ...]] = ()
     """Request headers on which the result depends; added to ``Vary`` of rewritten responses, and
-    part of the ETag. ``*``: depends on something else, so no result is reused."""
+    part of the ETag. ``*``: depends on something else, so no result is reused. A plugin without a
+    hook for bodies adds to ``Vary`` itself, in ``response()``."""
     on_failure: ClassVar[Literal["pass", "refuse"]] = "pass"
     """If a hook of the request side fails, is interrupted or is suspended: ``pass`` sends the
     request without it, ``refuse`` responds with 503. For plugins that protect something."""
@@ -280,8 +282,9 @@ class Plugin:
     def text_node(self, exchange: Exchange, node: TextNode) -> Iterable[Edit] | Edit | None:
         """``needs = "text_nodes"``: return edits made by the node's methods, or ``None``.
 
-        A text is passed when its end has arrived, so that nothing in it is cut, wherever the
-        upstream's writes end.
+        A text of up to 64 KiB is passed when its end has arrived, so that nothing in it is cut,
+        wherever the upstream's writes end. A longer one comes in parts (``is_whole``). Scripts,
+        styles, ``xmp``, ``plaintext`` and CDATA sections are not passed.
         """
 
     def text(self, context: Context, text: str) -> Iterable[TextEdit] | None:

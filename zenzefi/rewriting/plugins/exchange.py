@@ -134,7 +134,8 @@ class Exchange:
         """Whether a glob matches the path, in any way that a server may read it.
 
         For rules that protect a path: ``/admin``, ``//admin``, ``/admin;x`` and ``/%2561dmin`` may
-        reach the same page.
+        reach the same page. The gate refuses paths with dot segments (``/x/../admin``) before any
+        plugin. Case and white space count: name each spelling that the application accepts.
         """
         expression = globs(patterns)
         return any(expression.match(reading) for reading in path_readings(self.raw_path))
